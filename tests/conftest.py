@@ -43,6 +43,12 @@ def scheduler():
 
 
 @pytest.fixture
+def patch(monkeypatch):
+    """Sets what a dotted name, or an object and a name, stand for until the test ends."""
+    return monkeypatch.setattr
+
+
+@pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """An empty cache of this test's own, which the processes that it starts inherit."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -50,11 +56,11 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def datasets_cache(tmp_path_factory, monkeypatch):
+def datasets_cache(tmp_path_factory, patch):
     """Give `datasets` an empty cache."""
     import datasets
 
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+    patch("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
     datasets.disable_progress_bars()
 
 

@@ -148,11 +148,11 @@ NOTEBOOKS = [
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS)
-def test_a_notebook_runs_and_shows_what_it_drew(file, monkeypatch):
+def test_a_notebook_runs_and_shows_what_it_drew(file, patch):
     found = json.loads(file.read_text())["cells"]
     cells = [cell for cell in found if cell["cell_type"] == "code"]
     shown = [output for cell in cells for output in cell["outputs"]]
-    monkeypatch.setattr(plt, "show", lambda: None)
+    patch(plt, "show", lambda: None)
     code = "\n".join("".join(cell["source"]) for cell in cells)
     exec(code, {})
     assert len(plt.get_fignums()) > 1
@@ -181,11 +181,11 @@ def test_the_guide_lists_the_arms_that_there_are():
     assert LIST.findall(TEXTS[COMPARE]) == [arms()], "python -m tests.test_docs writes this list"
 
 
-def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(here, monkeypatch):
+def test_the_renderer_of_the_guide_draws_digits_that_a_learner_chooses_among(here, patch):
     for file in ("renderer.py", "rendered.toml"):
         (text,) = re.findall(rf"```\w+\n# {re.escape(file)}\n(.*?)```", TEXTS[GUIDE], re.S)
         (here / file).write_text(text)
-    monkeypatch.setattr(sys, "path", [*sys.path])  # which finds the folder of the file
+    patch(sys, "path", [*sys.path])  # which finds the folder of the file
     result = told("real run rendered.toml")
     assert (result["pool_size"], result["samples_generated"]) == (500, 100 + 400 * 5)
     assert result["test_accuracy"] > 0.25  # far above chance, on real digits

@@ -17,12 +17,12 @@ GUIDE = (EXAMPLE.parents[1] / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
-def installed(here, monkeypatch):
+def installed(here, monkeypatch, patch):
     """The package, until the test ends."""
     install_example(here / "site")
     monkeypatch.syspath_prepend(here / "site")
-    monkeypatch.setattr(RULES, "_kinds", dict(RULES._kinds))
-    monkeypatch.setattr(RULES, "_searched", False)
+    patch(RULES, "_kinds", dict(RULES._kinds))
+    patch(RULES, "_searched", False)
     for module in ("bell_rule", "bell_figure"):
         monkeypatch.delitem(sys.modules, module, raising=False)
 

@@ -21,11 +21,11 @@ def test_no_module_reads_pickles():
     assert not found
 
 
-def test_a_run_opens_no_connection(tmp_path, own_cache, monkeypatch):
+def test_a_run_opens_no_connection(tmp_path, own_cache, patch):
     """Its generator is trained here, too."""
     asked = []
-    monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address))
+    patch(socket.socket, "connect", lambda self, address: asked.append(address))
+    patch(socket, "getaddrinfo", lambda *address, **options: asked.append(address))
     few = ("--set", "generator.training=none", "--set", "practice.additions=1")
     done("real run", *SMALL, *few, "--out", tmp_path / "run")
     done("real report", tmp_path / "run")

@@ -21,11 +21,6 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
 """
 
 
-def run(out, *options):
-    command = [sys.executable, "-c", WITHOUT_TABLES, "--device", "cpu", "--tiny", "--out", str(out), *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
 def read(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -33,9 +28,11 @@ def read(path):
 
 @pytest.mark.slow
 def test_all_rows_without_the_packages_of_tables(tmp_path):
-    done = run(tmp_path / "new" / "gpu.csv")
+    out = tmp_path / "new" / "gpu.csv"
+    command = [sys.executable, "-c", WITHOUT_TABLES, "--device", "cpu", "--tiny", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = read(tmp_path / "new" / "gpu.csv")
+    lines = read(out)
     assert {line["verdict"] for line in lines} == {"measured", "passed"}
     drawn = [line["row"] for line in lines if line["quantity"] == "images/s"]
     assert drawn[:3] == ["imagenet100, plain", "imagenet100, guided", "ViT step"]  # what matters most comes first
@@ -43,16 +40,8 @@ def test_all_rows_without_the_packages_of_tables(tmp_path):
     assert hours >= {"drawing, measured", "training, measured"}
 
 
-@pytest.mark.slow
-def test_a_name_that_no_row_has(tmp_path):
-    done = run(tmp_path / "gpu.csv", "--only", "nonsense")
-    assert done.returncode == 1
-    assert "no row has nonsense in its name; they are:\nmachine" in done.stderr
-    assert not (tmp_path / "gpu.csv").exists()
-
-
-def test_packages_that_are_missing_are_named_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(gpu, "NEEDED", (*gpu.NEEDED, "nobodys_package"))
+def test_packages_that_are_missing_are_named_with_the_remedy(patch):
+    patch(gpu, "NEEDED", (*gpu.NEEDED, "nobodys_package"))
     with pytest.raises(SystemExit, match=r"missing: nobodys_package; .* --wheels 3\.\d+ fetches them"):
         gpu.unpack_wheels()
 

@@ -38,10 +38,10 @@ def test_what_fails_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path, monkeypatch):
+def test_a_file_being_written_has_a_random_name_and_follows_no_link(tmp_path, patch):
     precious = tmp_path / "precious"
     precious.write_text("kept")
-    monkeypatch.setattr("dp_base.files.secrets.token_hex", lambda count: "0" * 2 * count)  # as if it were foreseen
+    patch("dp_base.files.secrets.token_hex", lambda count: "0" * 2 * count)  # as if it were foreseen
     with atomic_file(tmp_path / "a.csv") as partial:
         foreseen = partial
     foreseen.symlink_to(precious)

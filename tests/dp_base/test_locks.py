@@ -47,9 +47,9 @@ def test_a_second_writer_is_told_of_the_first_and_takes_over_when_that_dies(tmp_
     assert os.listdir(folder) == ["file"]
 
 
-def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, monkeypatch):
+def test_a_folder_that_its_writer_removes_is_made_again(tmp_path, patch):
     """Who leaves a folder empty removes it, also while another writer waits for its lock."""
-    monkeypatch.setattr(locks, "default_timeout", 30.0)
+    patch(locks, "default_timeout", 30.0)
     out = tmp_path / "out"
     with contextlib.ExitStack() as first:
         first.enter_context(locked(out))
@@ -107,11 +107,11 @@ def test_a_place_where_nothing_can_be_made_is_refused(tmp_path):
             pass
 
 
-def test_a_place_without_locks_is_written_with_a_remark(tmp_path, monkeypatch, caplog):
+def test_a_place_without_locks_is_written_with_a_remark(tmp_path, patch, caplog):
     def none(file, operation):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("fcntl.flock", none)
+    patch("fcntl.flock", none)
     with locked(tmp_path / "out"):
         (tmp_path / "out" / "file").touch()
     assert caplog.messages == [f"{tmp_path / 'out'}: this file system has no locks; write there from one process only"]

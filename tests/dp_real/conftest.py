@@ -62,12 +62,6 @@ def warned():
     warn_once.cache_clear()
 
 
-@pytest.fixture
-def patch(monkeypatch):
-    """Sets what a dotted name, or an object and a name, stand for until the test ends."""
-    return monkeypatch.setattr
-
-
 @pytest.fixture(scope="session")
 def config():
     return parse_config(SMALL)

@@ -67,9 +67,9 @@ def test_what_takes_more_memory_than_there_is_says_how_much_and_what_takes_less(
         experiment()
 
 
-def test_products_of_rows_count_beside_rows(monkeypatch):
+def test_products_of_rows_count_beside_rows(patch):
     experiment = Problem(KeepAll(), 0.9, 1.0, 0.1)
-    monkeypatch.setattr("os.sysconf", lambda name: 1000)  # a megabyte: the rows have a third of it
+    patch("os.sysconf", lambda name: 1000)  # a megabyte: the rows have a third of it
     with refusal("takes 0 GB of memory, .* or the engine law", MissingError):
         simulate(experiment, 200, 1)
     assert simulate(experiment, 150, 1).d == 150

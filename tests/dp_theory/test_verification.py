@@ -21,15 +21,15 @@ def test_true_theory_is_accepted_at_the_stated_precision():
 
 
 @pytest.mark.parametrize("quantity", ["test_error", "squared_norm"])
-def test_an_error_of_one_percent_in_one_quantity_is_rejected(monkeypatch, quantity):
+def test_an_error_of_one_percent_in_one_quantity_is_rejected(patch, quantity):
     def wrong(problem):
         return replace(predict(problem), **{quantity: 1.01 * getattr(predict(problem), quantity)})
 
-    monkeypatch.setattr(verification, "predict", wrong)
+    patch(verification, "predict", wrong)
     assert set(verify(CELLS, **SIZES).query("verdict == 'DISAGREES'")["quantity"]) == {quantity}
 
 
-def test_an_experiment_that_is_not_the_law_is_rejected(monkeypatch):
+def test_an_experiment_that_is_not_the_law_is_rejected(patch):
     """The dense simulator with labels of a truth that is 3 % off in the cosine."""
     simulate = verification.simulate
 
@@ -38,7 +38,7 @@ def test_an_experiment_that_is_not_the_law_is_rejected(monkeypatch):
             replace(problem, rho=0.87) if engine == "dense" else problem, d, trials, engine=engine, **options
         )
 
-    monkeypatch.setattr(verification, "simulate", wrong)
+    patch(verification, "simulate", wrong)
     table = verify(CELLS[:1], **SIZES)
     assert (table["verdict"] == "DISAGREES").any()
     assert (table["z"].abs() < table["level"]).all()

@@ -14,10 +14,10 @@ from dp_real.evaluate.card import model_card
 from tests.commands import done, told
 
 
-def test_a_plan_says_that_the_model_is_not_there(here, monkeypatch):
+def test_a_plan_says_that_the_model_is_not_there(here, patch):
     done("real init reviews --kind text")
     assert '#   "bag-of-words": A linear model on' in Path("reviews.toml").read_text()
-    monkeypatch.setattr("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
+    patch("huggingface_hub.auth_check", lambda model: 1 / 0)  # no network
     plan = told("real plan reviews.toml", status=3)
     assert {need["what"] for need in plan["needs"] if need["problem"]} >= {"generator.model"}
 

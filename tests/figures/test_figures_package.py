@@ -85,8 +85,8 @@ def test_the_colour_of_an_arm_is_a_function_of_its_name():
     assert len({look["color"] for look in beside.values()}) == 4
 
 
-def test_characters_that_no_font_has_are_told_in_a_line(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(style, "FALLBACKS", ("None such",))
+def test_characters_that_no_font_has_are_told_in_a_line(tmp_path, patch, caplog):
+    patch(style, "FALLBACKS", ("None such",))
     curves.save(curves.draw_curves(tidy(), xlabel="\u732b\u72d7", ylabel="y"), tmp_path / "cats")
     assert caplog.messages[-1] == "no font has \u72d7\u732b: install one of None such"
 

@@ -96,11 +96,11 @@ def test_arms(config):
     for name, samples, additions in (
         ("practice", 140, 2),
         ("practice-100", 100, 1),
-        ("practice-unguided-60", 60, 0),
-        ("static", 140, 0),
+        ("practice-unguided", 140, 2),
+        ("static-500", 500, 0),
         ("prune-once", 140, 1),
         ("real-200", 200, 0),
-        ("once-5-100", 100, 1),
+        ("once-5", 140, 2),
     ):
         arm = arm_config(config, name)
         assert (arm.samples, arm.practice.additions, arm.training.steps) == (samples, additions, 120)

@@ -289,14 +289,12 @@ READ = needs._read
 
 
 @pytest.fixture
-def machine(disk, monkeypatch):
+def machine(disk, monkeypatch, patch):
     """A machine that has all that imagenet100 needs, but for what is in the files of `sd`."""
     monkeypatch.chdir(disk)
-    monkeypatch.setattr(
-        "dp_real.plan.needs._read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder)
-    )
-    monkeypatch.setattr("dp_real.plan.needs.this_device", lambda: GPU)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    patch("dp_real.plan.needs._read", lambda config, key, folder: key == "generator.model" or READ(config, key, folder))
+    patch("dp_real.plan.needs.this_device", lambda: GPU)
+    patch("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
 
 
 def plan(*settings, status=0, options=""):

@@ -228,12 +228,6 @@ def test_a_process_reads_each_file_of_a_pool_once_to_verify_it(tmp_path, patch):
             reopened()
 
 
-def test_a_batch_lies_as_its_images_were_decoded(tmp_path):
-    pool = stored(tmp_path, smooth(8), storage="jpeg")
-    x, _ = Loader(pool, lambda step: torch.arange(8)).batch(0)
-    assert x.is_contiguous(memory_format=torch.channels_last)
-
-
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [

@@ -72,22 +72,22 @@ def test_of_signals_only_a_second_ctrl_c_stops_at_once(config, unbroken, tmp_pat
 
 
 @pytest.mark.parametrize("place", ["load_data", "conclude"])
-def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypatch, place):
+def test_an_interrupt_names_the_command_that_goes_on(config, tmp_path, monkeypatch, patch, place):
     """Also before the first step, and after the last."""
     out = tmp_path / "a run"
-    monkeypatch.setattr(f"dp_real.runs.run.{place}", Mock(side_effect=KeyboardInterrupt))
+    patch(f"dp_real.runs.run.{place}", Mock(side_effect=KeyboardInterrupt))
     with refusal(rf"interrupted: dp real resume '{out}' goes on", Interrupted):
         run(config, out)
     monkeypatch.undo()
     assert run(config, out, resume=True)["steps"] == config.training.steps
-    monkeypatch.setattr("dp_real.runs.branch.load_data", Mock(side_effect=KeyboardInterrupt))
+    patch("dp_real.runs.branch.load_data", Mock(side_effect=KeyboardInterrupt))
     with refusal(rf"interrupted: dp real branch '{out}' goes on", Interrupted):
         branch(out)
 
 
-def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path, monkeypatch):
+def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path, monkeypatch, patch):
     """At each step of replacing it: before the new one is in place, or before the old one is removed."""
-    monkeypatch.setattr("dp_real.runs.loop.CHECKPOINT_EVERY", 1)
+    patch("dp_real.runs.loop.CHECKPOINT_EVERY", 1)
     for survived in range(4):  # moves of checkpoint folders: the first, its successor, the first away, the next
         folder, rename, left = tmp_path / f"broken-{survived}", os.rename, survived
 
@@ -99,7 +99,7 @@ def test_a_run_killed_between_two_checkpoints_has_one(config, unbroken, tmp_path
                 left -= 1
             rename(source, target)  # noqa: B023 (called within the turn)
 
-        monkeypatch.setattr("os.rename", dies)
+        patch("os.rename", dies)
         with pytest.raises(ZeroDivisionError):
             run(config, folder)
         monkeypatch.undo()

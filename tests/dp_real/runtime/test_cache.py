@@ -90,6 +90,13 @@ def test_a_broken_entry_is_made_again(file, harm, caplog):
     assert damage(folder) is None
 
 
+def test_an_entry_of_before_has_no_checksums_and_is_used():
+    folder = cached("mine", {}, fill)
+    (folder / "SHA256SUMS").unlink()
+    cache._intact.clear()
+    assert cached("mine", {}, None) == folder
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("no room (os error 28)")])
 def test_a_full_cache_is_a_line_that_says_where_to_make_room(error):
     with refusal(r"the cache .* cannot be written to: .*make room there, or set XDG_CACHE_", MissingError):

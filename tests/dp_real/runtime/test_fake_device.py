@@ -69,16 +69,6 @@ def test_a_training_step_waits_for_nothing(build, options, device):
     assert [wait.partition(",")[0] for wait in device.waits] == [READ]  # logging
 
 
-def test_quick_what_a_gpu_would_refuse_or_wait_for_is_seen(device):
-    x = torch.zeros(3, device=device.device)
-    with pytest.raises(RuntimeError, match="same device"):
-        torch.add(x, torch.zeros(3))
-    assert device.waits == []
-    torch.ones(3).to(device.device)
-    torch.ones(3).to(device.device, non_blocking=True)
-    assert device.waits == ["aten._to_copy cpu -> nowhere [3]"]
-
-
 def test_quick_evaluation_waits_for_each_part_of_a_set_once_each_way(device):
     trained = learner(device, precision="bfloat16")
     device.waits.clear()

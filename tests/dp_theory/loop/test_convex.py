@@ -65,8 +65,8 @@ def test_logistic_prox_against_a_bracketing_solver():
         assert ours == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_points_that_miss_the_default_tolerance_are_refused(monkeypatch):
-    monkeypatch.setattr(prediction, "SIZES", (2**7, 2**8))
+def test_points_that_miss_the_default_tolerance_are_refused(patch):
+    patch(prediction, "SIZES", (2**7, 2**8))
     loop = PracticeProblem(0.4, 0.01, [Addition(candidates=1.5, keep=KeepHard(0.6))], loss=LOGISTIC)
     assert 5e-3 < predict(loop, tolerance=1.0).certificate.max() < 1
     with pytest.raises(ConvergenceError, match="256 points still change the result"):
@@ -124,20 +124,20 @@ def test_experiments_that_keep_no_row_learn_nothing():
     assert np.array_equal(fit_convex(np.zeros((0, 3)), np.zeros(0), np.zeros(0), 0.0, LOGISTIC), np.zeros(3))
 
 
-def test_a_solution_that_is_not_found_is_reported(monkeypatch):
-    monkeypatch.setattr(prediction, "fixed_point", lambda move, start, *others: (start, 1.0))
+def test_a_solution_that_is_not_found_is_reported(patch):
+    patch(prediction, "fixed_point", lambda move, start, *others: (start, 1.0))
     with pytest.raises(ConvergenceError, match=r"equations are missed by .*; give a much larger lam"):
         predict(PracticeProblem(0.25, 0.003, [HARD_ROUND], loss=LOGISTIC))
 
 
-def test_a_residual_that_does_not_matter_is_in_the_certificate(monkeypatch):
+def test_a_residual_that_does_not_matter_is_in_the_certificate(patch):
     solve = prediction.fixed_point
 
     def hardly(*asked):
         found, miss = solve(*asked)
         return found, max(miss, 3e-4)
 
-    monkeypatch.setattr(prediction, "fixed_point", hardly)
-    monkeypatch.setattr(prediction, "MISSED", 1e-3)
+    patch(prediction, "fixed_point", hardly)
+    patch(prediction, "MISSED", 1e-3)
     found = predict(PracticeProblem(0.25, 0.3, loss=LOGISTIC, additions=[HARD_ROUND]), tolerance=0.1)
     assert found.certificate.min() >= 1.2e-3

@@ -13,11 +13,7 @@ from dp_theory import (
     LOGISTIC,
     Addition,
     ConvergenceError,
-    Direct,
-    Entropy,
     Group,
-    KeepAll,
-    KeepEasy,
     KeepHard,
     PracticeProblem,
     Problem,
@@ -121,15 +117,6 @@ def test_at_the_peak_it_is_known_only_if_the_kept_fraction_is():
     assert guessed.certificate == np.inf
 
 
-def test_in_ordinary_cells_it_is_small():
-    """Grids over rules, alignments, aspect ratios and ridges, away from the peak."""
-    rho, phi, lam = np.meshgrid(np.linspace(-0.95, 0.95, 9), [0.05, 0.2, 1.5, 5.0], [0.0, 1e-6, 1e-2, 1.0])
-    rules = [KeepHard(0.1), KeepHard(1.0), KeepEasy(0.5), KeepEasy(2.0), KeepAll(), Entropy(8.0), Direct(KeepHard(0.5))]
-    for rule in [*rules, SymmetricRule(lambda t: np.exp(-t))]:
-        away = np.abs(phi - rule.moments(0.0).p) > 0.01
-        assert np.max(predict(Problem(rule, rho, phi, lam)).certificate, where=away, initial=0) < 1e-9
-
-
 @pytest.mark.parametrize(
     "problem",
     [Problem(KeepHard(1e-300), 0.9, 1e-29, 0.01), SpanProblem(TRUTH, [Group()], 1.0), PracticeProblem(1.0, 0.0)],
@@ -143,15 +130,15 @@ def test_a_tolerance_is_not_promised_where_no_certificate_is_finite(problem):
 # -- the span recipe --------------------------------------------------------------------------------------------------
 
 
-SPAN_CELLS = {
-    "soft verifier": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(8), flip=0.1)], 0.4, 0.01),
-    "steep": SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01),
-    "mixture": SpanProblem(TRUTH, [Group(0.5), Group(along=PRUNER, keep=KeepHard(0.3))], 0.7, 1e-3),
-    "logistic": SpanProblem(TRUTH, [Group(along=PRUNER, keep=KeepHard(0.8))], 0.4, 0.05, loss=LOGISTIC),
-}
-
-
-@pytest.mark.parametrize("cell", SPAN_CELLS.values(), ids=SPAN_CELLS)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(8), flip=0.1)], 0.4, 0.01),
+        SpanProblem(TRUTH, [Group(along=PRUNER, weight=Verifier(60))], 0.5, 0.01),  # steep
+        SpanProblem(TRUTH, [Group(0.5), Group(along=PRUNER, keep=KeepHard(0.3))], 0.7, 1e-3),
+        SpanProblem(TRUTH, [Group(along=PRUNER, keep=KeepHard(0.8))], 0.4, 0.05, loss=LOGISTIC),
+    ],
+)
 def test_span_features_against_their_own_best(cell):
     """A loose tolerance is within its certificate of a tight one."""
     best = predict(cell, tolerance=1e-11 if cell.loss is LOGISTIC else 1e-13)
@@ -175,17 +162,17 @@ def test_the_span_recipe_near_its_peak():
 # -- the practice loop ------------------------------------------------------------------------------------------------
 
 
-PRACTICE_CELLS = {
-    "soft": PracticeProblem(0.5, 0.02, [Addition(1, weight=interpolating(2, 3.0))] * 3),
-    "steep": PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(25.0))] * 2, flip=0.1),
-    "windows": PracticeProblem(0.25, 0.0, [Window(1)] * 12, accumulate=False),
-}
-
-
-@pytest.mark.parametrize("cell", PRACTICE_CELLS.values(), ids=PRACTICE_CELLS)
-def test_loops_against_many_nodes(cell, monkeypatch):
+@pytest.mark.parametrize(
+    "cell",
+    [
+        PracticeProblem(0.5, 0.02, [Addition(1, weight=interpolating(2, 3.0))] * 3),
+        PracticeProblem(0.5, 0.02, [Addition(1, weight=Verifier(25.0))] * 2, flip=0.1),  # steep
+        PracticeProblem(0.25, 0.0, [Window(1)] * 12, accumulate=False),
+    ],
+)
+def test_loops_against_many_nodes(cell, patch):
     answer = predict(cell)
-    monkeypatch.setattr(square, "ORDERS", (16, 80, 100))
+    patch(square, "ORDERS", (16, 80, 100))
     best = predict(cell, tolerance=1.0)
     assert_close_to(answer, best)
 
@@ -206,8 +193,8 @@ def test_jumps_that_are_not_named_are_found(selected):
     assert_close_to(answer, best)
 
 
-def test_a_loops_certificate_sees_what_cannot_be_refined(monkeypatch):
-    monkeypatch.setattr(quadrature, "MAX_PANELS", 20)
+def test_a_loops_certificate_sees_what_cannot_be_refined(patch):
+    patch(quadrature, "MAX_PANELS", 20)
     best = predict(PracticeProblem(0.5, 0.02, [replace(UNNAMED, breaks=(0.777,))]))
     assert best.certificate[1] < 1e-12
     loose = predict(PracticeProblem(0.5, 0.02, [UNNAMED]), tolerance=1e-2)

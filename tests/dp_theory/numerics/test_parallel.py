@@ -9,16 +9,18 @@ from tests.refusals import refusal
 
 PLAIN = Problem(KeepAll(), 0.5, 0.5, 0.1)
 LOOP = PracticeProblem(0.5, 0.1, [Addition(kept=1)])
-WORKS = {
-    "experiments": lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
-    "loops": lambda **where: simulate(LOOP, 20, 4, **where).test_error,
-    "a sweep": lambda **where: (
-        sweep(0.5, rules=["keep-hard"], d=16, trials=6, n=[8, 40], **where).select_dtypes("number").to_numpy()
-    ),
-}
 
 
-@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda **where: simulate(PLAIN, 20, 4, **where).test_error,
+        lambda **where: simulate(LOOP, 20, 4, **where).test_error,
+        lambda **where: (
+            sweep(0.5, rules=["keep-hard"], d=16, trials=6, n=[8, 40], **where).select_dtypes("number").to_numpy()
+        ),
+    ],
+)
 def test_work_elsewhere_is_the_same(work, scheduler):
     here = work()
     np.testing.assert_array_equal(work(workers=2), here)

@@ -148,8 +148,8 @@ def test_the_documentation_lists_every_rule():
     assert {name: text.removeprefix("rows ") for name, text in listed if name in RULES} == helps
 
 
-def test_the_rule_that_the_documentation_writes_works(monkeypatch):
-    monkeypatch.setattr(RULES, "_kinds", dict(RULES._kinds))
+def test_the_rule_that_the_documentation_writes_works(patch):
+    patch(RULES, "_kinds", dict(RULES._kinds))
     (written,) = re.findall(r"```python\n(from dataclasses import dataclass\n.*?RULES\.register.*?)```", GUIDE, re.S)
     exec(written, {"__name__": "own"})
     rule = make_rule("bell", keep=0.5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from dp_theory import Bands, Budget, Direct, KeepEasy, KeepHard, Problem, best_selection, predict, simulate
+from dp_theory import Bands, Budget, KeepEasy, KeepHard, best_selection, predict
 from dp_theory.budgets.optimum import RULE_NAMES, least_error
 from dp_theory.numerics.quadrature import half_line
 from dp_theory.selection import best as best_module
@@ -105,16 +105,16 @@ def test_a_gap_at_the_least_share_is_none_of_the_far_edge():
     ("budget", "narrow"),
     [(Budget(1 - 1e-9, 1.0), 1.0), (Budget(0.9, 38.5, candidate=1.0, training=0.0, lam_per_row=0.0, least=0.5), 1.85)],
 )
-def test_a_narrow_band_moves_as_far_as_a_wide_one(monkeypatch, budget, narrow):
+def test_a_narrow_band_moves_as_far_as_a_wide_one(patch, budget, narrow):
     searches = Mock(wraps=minimize)
-    monkeypatch.setattr(best_module, "minimize", searches)
+    patch(best_module, "minimize", searches)
     best = best_selection(budget)
     assert best.rule.bands[-1] == pytest.approx((narrow, narrow), rel=0.02)
     assert best.gap < 1e-6 * best.test_error
     assert searches.call_count < 40
 
 
-# -- limits, and the experiment ---------------------------------------------------------------------------------------
+# -- limits -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rho", "psi", "flip"), [(0.6, 0.5, 0.1), (0.99, 0.1, 0.0)])
@@ -131,14 +131,10 @@ def test_without_ridge_the_best_tends_to_the_keep_hard_law(rho, psi, flip):
     assert off[1] < 0.05 * off[0]
 
 
-def test_with_few_rows_a_band_halves_the_error_and_experiments_agree():
+def test_with_few_rows_a_band_saves_a_quarter_of_the_error():
     """At psi = 1 rows of one |t| have labels that are linear in the score; the usual rules have none like it."""
-    budget = Budget(0.99, 1.0, least=0.05)
-    best = best_selection(budget)
+    best = best_selection(Budget(0.99, 1.0, least=0.05))
     assert best.test_error < 0.75 * least_error("keep-easy", 0.99, 1.0, smallest_keep=0.05).test_error
-    problem = Problem(Direct(best.rule), 0.99, 1 / best.kept, best.lam_per_row)
-    runs = simulate(problem, 4000, 60, engine="law")
-    assert abs(runs.test_error - best.test_error) < 3.5 * runs.test_error_se
 
 
 HALF = partial(Budget, rho=0.5, budget=2.0)

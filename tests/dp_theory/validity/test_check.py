@@ -14,14 +14,14 @@ from tests.refusals import out_of_range, refused
 # -- verdicts
 
 
-def test_the_theory_holds_once_that_is_shown(monkeypatch):
+def test_the_theory_holds_once_that_is_shown(patch):
     """Trials are added until it is, unless there is no time."""
     asked = partial(check, make_features(seed=1, d=20, n=60_000), ["random"], kept=(20,), trials=25)
     found = asked()
     assert found.gaussian == found.law == "holds"
     assert found.needed == (0, 0)
     assert found.trials > 25
-    monkeypatch.setattr("dp_theory.validity.check.SECONDS", 0)
+    patch("dp_theory.validity.check.SECONDS", 0)
     hasty = asked()
     assert (hasty.gaussian, hasty.trials) == ("undecided", 25)
     assert hasty.needed.trials > 0

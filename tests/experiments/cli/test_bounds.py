@@ -34,8 +34,8 @@ def test_numbers_that_overflow_end_a_command():
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_command_that_is_told_to_stop_cleans_up(number, monkeypatch):
+def test_a_command_that_is_told_to_stop_cleans_up(number, patch):
     """SIGTERM killed it at once, so that joblib complained of what was left of its workers."""
-    monkeypatch.setattr("dp_experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
+    patch("dp_experiments.cli.theory.predict.predict", lambda problem: signal.raise_signal(number))
     answer = dp("theory predict --alpha 0.5 --rho 0.9 --phi 0.5")
     assert (answer.status, answer.out, answer.err) == (130, "", "interrupted\n")

@@ -14,10 +14,10 @@ from dp_real.text.models.answers import Answer, Answers
 from tests.commands import done, told
 
 
-def test_a_machine_that_has_everything(monkeypatch):
+def test_a_machine_that_has_everything(patch):
     true = metadata.version
     vendors = {"torch": "2.6.0a0+nv25.01", "pandas": "2.2.dev0"}
-    monkeypatch.setattr(metadata, "version", lambda name: vendors.get(name) or true(name))
+    patch(metadata, "version", lambda name: vendors.get(name) or true(name))
     answer = told("doctor")
     found = {finding["what"]: finding["found"] for finding in answer["findings"]}
     assert answer["healthy"]
@@ -26,7 +26,7 @@ def test_a_machine_that_has_everything(monkeypatch):
     assert re.match(r"\d+ [kM]B in /", found["cache"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
+def test_what_is_missing_is_named_with_the_way_to_get_it(patch):
     true = metadata.version
 
     def version(name):
@@ -34,8 +34,8 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
             raise metadata.PackageNotFoundError(name)
         return "0.1" if name in ("scipy", "openai", "transformers") else true(name)
 
-    monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: mock.Mock(free=10**6))
+    patch(metadata, "version", version)
+    patch(doctor.shutil, "disk_usage", lambda path: mock.Mock(free=10**6))
     err = done("doctor", status=3).err
     assert re.search(r"dp real: it needs diffusers>=.*, transformers>=.*: pip install '.*\[real\]'", err)
     assert re.search(r"dp real needs diffusers>=.* and 1 more: pip", done("real keys", status=3).err)
@@ -43,7 +43,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch):
     assert "is nearly full" in err
 
 
-def test_what_is_said_of_a_gpu(monkeypatch):
+def test_what_is_said_of_a_gpu(patch):
     ones = torch.ones
     machine = {
         "dp_real.plan.needs.this_device": lambda: Device("H100", 2, 80 * 10**9),
@@ -55,17 +55,17 @@ def test_what_is_said_of_a_gpu(monkeypatch):
         "torch.ones": lambda *size, device, dtype: ones(*size, dtype=dtype),
     }
     for name, value in machine.items():
-        monkeypatch.setattr(name, value, raising=False)
+        patch(name, value, raising=False)
     said = done("doctor").out
     assert "torch is built for 12.6, the driver for 12.8" in said
     assert "bfloat16\tworks" in said
-    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: False)
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
+    patch("torch.distributed.is_nccl_available", lambda: False)
+    patch("torch.cuda.is_bf16_supported", lambda: False)
     said = done("doctor", status=3).err
     assert "nccl: several GPUs cannot share a run" in said
     assert "bfloat16: keep dtypes at float32" in said
     broken = RuntimeError("CUDA error: no kernel image\nCompile with TORCH_USE_CUDA_DSA")
-    monkeypatch.setattr("torch.ones", mock.Mock(side_effect=broken))
+    patch("torch.ones", mock.Mock(side_effect=broken))
     said = done("doctor", status=3).err
     assert "gpu: CUDA error: no kernel image; nvidia-smi may say more" in said
 
@@ -94,8 +94,8 @@ def test_the_cache_and_damaged_answers_in_it(own_cache):
     assert found().endswith(f"; damaged answers, to be requested again: 1 in {answers.file}")
 
 
-def test_without_a_home_folder(monkeypatch):
-    monkeypatch.setattr("platformdirs.user_cache_dir", mock.Mock(side_effect=RuntimeError("no home")))
+def test_without_a_home_folder(patch):
+    patch("platformdirs.user_cache_dir", mock.Mock(side_effect=RuntimeError("no home")))
     _, out, err = done("doctor", status=3)
     assert "python" in out
     assert "cache: there is no home folder for the cache: set XDG_CACHE_HOME to a folder" in err

@@ -45,7 +45,7 @@ def test_ctrl_c_from_the_first_instruction_on(seconds, tmp_path, own_cache):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT], ids=lambda words: words.split()[0])
+@pytest.mark.parametrize("command", ["real keys --json", "--help", PREDICT])
 def test_a_reader_may_leave(command):
     done = shell(f"{DP} {command} | head -c 1 >/dev/null")
     assert (done.returncode, done.stderr) == (0, "")
@@ -65,8 +65,8 @@ def test_streams_that_are_closed_or_full(streams, status, err):
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("… (os error 28), src")]
 )
-def test_a_full_disk_is_a_line_that_says_to_make_room(error, monkeypatch):
-    monkeypatch.setattr(version, "version_line", Mock(side_effect=error))
+def test_a_full_disk_is_a_line_that_says_to_make_room(error, patch):
+    patch(version, "version_line", Mock(side_effect=error))
     assert "make room there, and give the command again" in refused("--version", status=3)
 
 
@@ -75,17 +75,17 @@ def test_a_terminal_without_columns_has_the_usual_number(monkeypatch):
     assert "Usage: dp theory predict" in done("theory predict --help").out
 
 
-def test_what_takes_long_shows_its_progress(monkeypatch, tmp_path):
+def test_what_takes_long_shows_its_progress(patch, tmp_path):
     shown = []
-    monkeypatch.setattr(commands, "progress", lambda what, total: shown.append(what) or silent(what, total))
+    patch(commands, "progress", lambda what, total: shown.append(what) or silent(what, total))
     done("real run", *SMALL, "--out", tmp_path / "run")
     assert {"digits", "drawing examples"} <= {*shown}
 
 
-def test_a_path_that_is_not_utf8_is_named(monkeypatch):
+def test_a_path_that_is_not_utf8_is_named(patch):
     """It is an argument, or found on the way, such as the current folder."""
     assert refused("real report", "caf\udce9") == r"dp: 'caf\udce9' is not UTF-8; rename the file or folder"
-    monkeypatch.setattr(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
+    patch(version, "version_line", lambda: '["/caf\udce9/good"]'.encode())
     assert refused("--version") == r"dp: '/caf\udce9/good' is not UTF-8; rename the file or folder"
 
 
@@ -96,15 +96,15 @@ def test_nothing_is_written_into_a_file_in_place_of_a_closed_stream(tmp_path):
     assert "dp real run pets.toml" not in (tmp_path / "pets.toml").read_text().splitlines()[-1]
 
 
-def test_the_version_names_the_commit(monkeypatch):
+def test_the_version_names_the_commit(patch):
     assert re.fullmatch(r"\d+\.\d+\.\d+( \([\w.-]+\))?\n", done("--version").out)
 
     origin = {"url": "https://example.org/dp", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
     texts = {"direct_url.json": json.dumps(origin)}
-    monkeypatch.setattr(version.dp_base, "__file__", "/nowhere/dp_base/__init__.py")
-    monkeypatch.setattr(version.metadata, "distribution", lambda name: SimpleNamespace(read_text=texts.get))
+    patch(version.dp_base, "__file__", "/nowhere/dp_base/__init__.py")
+    patch(version.metadata, "distribution", lambda name: SimpleNamespace(read_text=texts.get))
     assert version.commit() == "0123456789ab"
     texts.clear()
     assert version.commit() is None
-    monkeypatch.setattr(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
+    patch(version.subprocess, "run", lambda *arguments, **options: 1 / 0)  # it must not be asked
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done("--version").out)

@@ -76,24 +76,24 @@ def test_no_rank_leaves_before_the_checkpoint_is_whole(tmp_path):
     assert [task.returncode for task in tasks] == [130, 130], err
 
 
-def test_restarts_end_where_nothing_is_gained(tmp_path, monkeypatch, capsys):
+def test_restarts_end_where_nothing_is_gained(tmp_path, patch, capsys):
     """A failure that comes again is none of the moment; wrong input is not tried again."""
     asked = []
     words = ("real", "run", "digits", "--set", "a=1", "--json")
-    monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
+    patch(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 1)
     (tmp_path / "checkpoints" / "step-000000010-rounds-0001").mkdir(parents=True)
     assert launch.run_and_restart(2, tmp_path, *words) == 1
     assert asked[1:] == launch.RESTARTS * [("real", "resume", str(tmp_path), "--json")]
     said = re.findall(r"restart (\d) of 3 from step-000000010-rounds-0001", capsys.readouterr().err)
     assert said == ["1", "2", "3"]
-    monkeypatch.setattr(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
+    patch(launch, "run_together", lambda count, *arguments: asked.append(arguments) or 2)
     asked.clear()
     assert launch.run_and_restart(2, tmp_path, *words) == 2
     assert len(asked) == 1
 
 
-def test_how_many_processes(monkeypatch, tmp_path):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+def test_how_many_processes(monkeypatch, patch, tmp_path):
+    patch("torch.cuda.device_count", lambda: 8)
     assert launch.process_count() == 8
     monkeypatch.setenv("RANK", "5")
     assert launch.process_count() == 1  # torchrun or srun has started all that there are
@@ -102,7 +102,7 @@ def test_how_many_processes(monkeypatch, tmp_path):
     assert "dp real tune runs in one process, not 8" in refused("real tune digits")
     with refusal("a comparison runs in one process, not 8"):  # a program hung here
         run_arms(load_preset("digits"), ["static"], 1, 1, tmp_path, 1)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    patch("torch.cuda.device_count", lambda: 0)
     assert launch.process_count() == 1
 
 
@@ -134,10 +134,10 @@ def test_the_first_of_slurms_hosts(nodes, first):
 
 
 @pytest.mark.parametrize(("counts", "node", "tasks"), [("8", 0, 8), ("8(x2),4", 1, 8), ("8(x2),4", 2, 4)])
-def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node, tasks, monkeypatch):
+def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node, tasks, patch):
     named = {"SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    monkeypatch.setattr(os, "environ", {**TASK, **named})
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(os.cpu_count() or 1)))
+    patch(os, "environ", {**TASK, **named})
+    patch(os, "sched_getaffinity", lambda process: set(range(os.cpu_count() or 1)))
     launcher.adopt_tasks()
     assert os.environ["LOCAL_WORLD_SIZE"] == str(tasks)
 
@@ -145,10 +145,10 @@ def test_tasks_that_are_bound_to_no_cores_share_those_of_their_node(counts, node
 @pytest.mark.parametrize(
     ("address", "here", "chosen"), [("127.0.1.1", "1", True), ("127.0.1.1", "2", False), ("192.0.2.7", "1", False)]
 )
-def test_gloo_takes_no_address_that_other_nodes_cannot_reach(address, here, chosen, monkeypatch):
+def test_gloo_takes_no_address_that_other_nodes_cannot_reach(address, here, chosen, patch):
     """Here the first node is reached by the loopback interface, whatever it is called."""
-    monkeypatch.setattr(os, "environ", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": here, "MASTER_ADDR": "127.0.0.1"})
-    monkeypatch.setattr(socket, "gethostbyname", lambda name: address)
+    patch(os, "environ", {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": here, "MASTER_ADDR": "127.0.0.1"})
+    patch(socket, "gethostbyname", lambda name: address)
     launcher.adopt_interface()
     loopback = [name for name, each in psutil.net_if_addrs().items() if "127.0.0.1" in (one.address for one in each)]
     assert os.environ.get("GLOO_SOCKET_IFNAME") == (loopback[0] if chosen else None)

@@ -14,7 +14,7 @@ from tests.experiments.conftest import COMPARED
 from torture.attempt import POOL_ROWS, SMALL
 
 
-def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
+def test_run_then_resume_then_refuse(tmp_path, patch):
     out = tmp_path / "run"
     command = ("real run", *SMALL, "--out", out, "--seed 3")
     answer = told(*command)
@@ -28,17 +28,17 @@ def test_run_then_resume_then_refuse(tmp_path, monkeypatch):
     header, values = (line.split("\t") for line in again.out.splitlines())
     assert (header[0], float(values[0])) == ("test_accuracy", pytest.approx(100 * answer["test_accuracy"], abs=0.01))
 
-    monkeypatch.setattr("dp_experiments.show.report.pictures.draw_run", lambda run: None)  # it takes its time
+    patch("dp_experiments.show.report.pictures.draw_run", lambda run: None)  # it takes its time
     (out / "result.json").unlink()
     assert "--resume" in refused(*command)
     assert told(*command, "--resume")["test_accuracy"] == answer["test_accuracy"]
 
 
-def test_a_run_reads_its_data_once(tmp_path, monkeypatch):
+def test_a_run_reads_its_data_once(tmp_path, patch):
     """Whether or not its generator is trained on them; shape and classes are known without."""
     load = create_autospec(DigitsConfig.load, side_effect=DigitsConfig.load)
-    monkeypatch.setattr(DigitsConfig, "load", load)
-    monkeypatch.setattr("dp_experiments.show.report.pictures.draw_run", lambda run: None)  # it takes its time
+    patch(DigitsConfig, "load", load)
+    patch("dp_experiments.show.report.pictures.draw_run", lambda run: None)  # it takes its time
     settings = [*SMALL, "--set", "generator.training=none"]  # not in the cache yet
     done("real run", *settings, "--out", tmp_path / "run")
     assert load.call_count == 1
@@ -61,9 +61,9 @@ def test_compare_is_paired_resumable_and_drawn(compared):
     assert (compared / "comparison.csv").read_bytes() == table
 
 
-def test_compare_is_refused_before_generators_are_trained(tmp_path, monkeypatch):
+def test_compare_is_refused_before_generators_are_trained(tmp_path, patch):
     """Where nothing can be written, where another process is at work, and where the table cannot be read."""
-    monkeypatch.setattr("dp_experiments.compare.compare.run_arms", None)
+    patch("dp_experiments.compare.compare.run_arms", None)
     (tmp_path / "file").touch()
     out = tmp_path / "out"
     said = done("real compare", *SMALL, "--out", tmp_path / "file" / "out", status=2).err

@@ -45,9 +45,9 @@ def test_a_plan_warns_if_patience_takes_more_steps_than_there_are(every):
     assert ("NOT EVERY ADDITION" in done(command).err) == (every == 1000)
 
 
-def test_in_how_many_runs_a_strength_is_at_its_end(compared, monkeypatch):
+def test_in_how_many_runs_a_strength_is_at_its_end(compared, patch):
     """Both runs of one arm have such a remark, of which the last is quoted."""
-    monkeypatch.setattr(
+    patch(
         "dp_experiments.cli.real.compare.missed_aim",
         lambda run: f"no further {run.config.seed}" if run.config.practice.additions else None,
     )
@@ -85,19 +85,19 @@ def test_times_are_told_in_a_unit_that_fits():
 
 
 @pytest.fixture
-def drawn_of(monkeypatch):
+def drawn_of(patch):
     """The table of a figure of digits whose runs are all this one."""
 
     def compute(module, run, quick=True):
         done = SimpleNamespace(run_folder=lambda arm, seed: arm)
-        monkeypatch.setattr(module, "digits_arms", lambda *arguments, **options: (None, done))
-        monkeypatch.setattr(module, "Run", lambda folder: run)
+        patch(module, "digits_arms", lambda *arguments, **options: (None, done))
+        patch(module, "Run", lambda folder: run)
         return module.compute(quick)
 
     return compute
 
 
-def test_figure_6_shows_errors(monkeypatch, drawn_of):
+def test_figure_6_shows_errors(patch, drawn_of):
     """Of the samples that were wrong when added, all are wrong to the learner of that moment; splits are the units."""
     before = itertools.cycle([0.6, 0.7, 0.8, 0.9])  # by split
 
@@ -105,7 +105,7 @@ def test_figure_6_shows_errors(monkeypatch, drawn_of):
         wrong = {100: next(before), 200: 1.0, 300: 0.0}
         return [{"round": 1, "pool_size": size, "wrong_again": share} for size, share in wrong.items()]
 
-    monkeypatch.setattr(fig6_digits, "hindsight", rows)
+    patch(fig6_digits, "hindsight", rows)
     table = drawn_of(fig6_digits, None, quick=False)
     np.testing.assert_allclose(table["y"], [75, 100, 0])
     np.testing.assert_allclose(table["y_high"] - table["y"], [np.std([60, 70, 80, 90], ddof=1) / 2, 0, 0])

@@ -108,12 +108,12 @@ def test_simulate_prints_what_the_package_returns():
     assert answer == vars(simulate(Problem(KeepHard(0.7), 0.8, 0.5, 0.01), 12, 3, engine="law", seed=5))
 
 
-def test_verify_exits_1_where_theory_is_wrong(monkeypatch):
+def test_verify_exits_1_where_theory_is_wrong(patch):
     cells = (Problem(KeepHard(0.7), 0.8, 0.3, 0.1),)
-    monkeypatch.setattr(verification, "verify", partial(verification.verify, cells, d=5000, dense_d=50))
+    patch(verification, "verify", partial(verification.verify, cells, d=5000, dense_d=50))
     assert "0 disagree" in done("theory verify --trials 100").err
     wrong = Problem(KeepHard(0.7), 0.4, 0.3, 0.1)
-    monkeypatch.setattr(verification, "predict", lambda problem: predict(wrong))
+    patch(verification, "predict", lambda problem: predict(wrong))
     assert "DISAGREES" in done("theory verify --trials 100", status=1).out
 
 

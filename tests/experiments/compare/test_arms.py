@@ -64,10 +64,10 @@ def test_a_pool_keeps_those_that_match_their_class(config, tmp_path):
         assert torch.equal(pool.x[:][pool.y == label], of_class[np.sort(kept)])
 
 
-def test_a_class_without_real_examples_has_no_covariance(config, monkeypatch, tmp_path):
+def test_a_class_without_real_examples_has_no_covariance(config, patch, tmp_path):
     data = config.data.load()
     data.validation.y[data.validation.y == 3] = 4
-    monkeypatch.setattr(type(config.data), "load", lambda self: data)
+    patch(type(config.data), "load", lambda self: data)
     with refusal("'3' has fewer than two validation examples"):
         run(arm_config(config, "covariance-60"), tmp_path / "run")
 
@@ -125,10 +125,10 @@ def test_what_generates_nothing_comes_first_where_it_can(config, seeing, tmp_pat
     assert kept == {"real": 40, "finetune": 40, "probe": 40, "practice": 80, "static": 140}
 
 
-def test_a_probe_gives_a_class_no_probability(config, monkeypatch):
+def test_a_probe_gives_a_class_no_probability(config, patch):
     """Where a test example lies far from all that the probe has seen; no warning is printed."""
     far = lambda x: x[: x.shape[0]].flatten(1).double().numpy() * (1 if x.shape[0] == 250 else 1e9)  # noqa: E731
-    monkeypatch.setattr(encoders, "features_of", lambda config, real: far)
+    patch(encoders, "features_of", lambda config, real: far)
     assert 0.2 < probe(config)["test_accuracy"] < 0.9
 
 

@@ -86,20 +86,18 @@ def test_damage_to_a_comparison_is_named(name, compared):
         assert f"{file} is damaged" in refused("theory forecast", file, status=3)
 
 
-def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+def test_each_part_of_a_comparison_says_how_far_it_is(tmp_path, patch, capsys):
     """On a terminal in this process alone, whose lines rich prints above the bar of all runs."""
-    monkeypatch.setattr("dp_experiments.terminal.lines.ASIDE_EVERY", 0.0)
+    patch("dp_experiments.terminal.lines.ASIDE_EVERY", 0.0)
     config = load_preset("gaussian", ["training.steps=20"])
     for name, watched, told in (("MainProcess", False, True), ("MainProcess", True, True), ("Loky-1", True, False)):
-        monkeypatch.setattr("sys.stderr.isatty", lambda watched=watched: watched)
-        monkeypatch.setattr(
-            "dp_experiments.terminal.lines.current_process", lambda name=name: SimpleNamespace(name=name)
-        )
+        patch("sys.stderr.isatty", lambda watched=watched: watched)
+        patch("dp_experiments.terminal.lines.current_process", lambda name=name: SimpleNamespace(name=name))
         run_arms(config, ["static-400"], 1, 1, tmp_path / f"{name}-{watched}", 1)
         assert ("static-400, seed 0: gaussian: 20/20\n" in capsys.readouterr().err) == told
 
 
-def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, monkeypatch):
+def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, patch):
     """A comparison that is stopped has pairs, since no generator is made before a run needs it."""
     order = []
 
@@ -107,14 +105,14 @@ def test_one_worker_ends_all_runs_of_a_seed_before_those_of_the_next(tmp_path, m
         order.append((config.seed, arm))
         return {"arm": arm, "seed": config.seed}
 
-    monkeypatch.setattr("dp_experiments.compare.compare.run_arm", recorded)
+    patch("dp_experiments.compare.compare.run_arm", recorded)
     rows = run_arms(load_preset("gaussian"), ["practice", "static-400"], 2, 2, tmp_path, 1)
     assert [seed for seed, _ in order] == [0, 0, 1, 1]
     assert rows["arm"].tolist() == ["practice", "practice", "static-400", "static-400"]
     assert rows["seed"].tolist() == [0, 1, 0, 1]
 
 
-def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):
+def test_a_run_that_diverges_costs_no_other_run(tmp_path, patch, capsys):
     """And no arm is judged by the seeds that happened to end."""
 
     def diverging(arm, config, out, *rest):
@@ -126,7 +124,7 @@ def test_a_run_that_diverges_costs_no_other_run(tmp_path, monkeypatch, capsys):
         return {"arm": arm, "seed": config.seed}
 
     ended, begins = [], True
-    monkeypatch.setattr("dp_experiments.compare.compare.run_arm", diverging)
+    patch("dp_experiments.compare.compare.run_arm", diverging)
     with refusal("1 of 4 runs diverged, .*: change these arms, .*--resume; the last: step 5", DivergedError):
         run_arms(load_preset("gaussian"), ["practice", "static"], 2, 2, tmp_path, 1)
     assert sorted(ended) == [("practice", 1), ("static", 0), ("static", 1)]

@@ -83,11 +83,11 @@ def test_the_command_recomputes_the_headlines(tmp_path):
     assert right["Table 4, N = 130k, k = 27"] == 1858000
 
 
-def test_one_claim_has_its_fields_and_the_table_what_was_found(monkeypatch):
+def test_one_claim_has_its_fields_and_the_table_what_was_found(patch):
     assert told("claims 1")["recomputed"] == "3.4 times"
     assert "command\tdp real run imagenet100-table1\n" in done("claims 1").out
     assert refused("claims 99") == f"dp: NUMBER 99: there are claims 1 to {len(CLAIMS)}"
-    monkeypatch.setattr("dp_experiments.paper.claims.claims.CLAIMS", CLAIMS[:1])
+    patch("dp_experiments.paper.claims.claims.CLAIMS", CLAIMS[:1])
     assert "\tRecomputed: 3.4 times.\n" in done("claims").out
 
 

@@ -31,14 +31,14 @@ from tests.source import rows_of
 
 
 @pytest.fixture
-def cheap(monkeypatch):
+def cheap(patch):
     """Theory figures with four trials in this process."""
     simulate = overlay.simulate
-    monkeypatch.setattr(overlay, "simulate", lambda problem, **k: simulate(problem, **{**k, "trials": 4, "workers": 1}))
+    patch(overlay, "simulate", lambda problem, **k: simulate(problem, **{**k, "trials": 4, "workers": 1}))
 
 
 @pytest.mark.parametrize("module", [fig3, fig5c, fig7])
-def test_simulated_points_lie_on_their_line(module, cheap, monkeypatch):
+def test_simulated_points_lie_on_their_line(module, cheap, patch):
     """Away from p = phi, where the peak is, the point is on the line that is drawn: same x, same problem."""
     table = module.compute(quick=True)
     gaps = []
@@ -53,7 +53,7 @@ def test_simulated_points_lie_on_their_line(module, cheap, monkeypatch):
         assert "in the band where 95% of single experiments lie" in module.caption(table)
     if module is fig7:  # a selector that knows nothing of the truth cannot tell hard rows from others
         assert "keep-hard beats keep-easy" in module.caption(table)
-        monkeypatch.setattr(fig7, "RHO", 0.0)
+        patch(fig7, "RHO", 0.0)
         assert "keep-hard is as good as keep-easy" in module.caption(module.compute(quick=True))
 
 
@@ -69,9 +69,9 @@ def test_sizes_of_rounds_are_their_table():
             assert f"{100 * min(solve_loop(each).test_error[-1] for each in loops):.2f}" == error, ratio
 
 
-def test_rounds_should_shrink(monkeypatch):
+def test_rounds_should_shrink(patch):
     """In theory and in simulation, where labels are exact; growing rounds lose."""
-    monkeypatch.setattr(fig_growth, "LAMS", (0.01, 0.03))
+    patch(fig_growth, "LAMS", (0.01, 0.03))
     table = fig_growth.compute(quick=True)
     error = table.query("kind == 'predicted'").set_index("x")["y"]
     assert error[0.7] < 0.8 * error[1.0]
@@ -151,7 +151,7 @@ def test_a_table_has_the_runs_of_its_rows_beside_it(tmp_path):
 
 
 @pytest.fixture
-def pretend(monkeypatch):
+def pretend(patch):
     """Figures that cost nothing. It takes what some raise when first computed; it returns the names of the computed."""
 
     def start(error, *failing):
@@ -168,7 +168,7 @@ def pretend(monkeypatch):
                 compute=partial(compute, name), draw=lambda table: Figure((1, 1)), caption=lambda table: ""
             )
 
-        monkeypatch.setattr(gallery, "load", load)
+        patch(gallery, "load", load)
         return computed
 
     return start

@@ -41,9 +41,9 @@ def test_the_page_has_each_example_hardest_first(text_run):
     assert escape(visible(texts_of(pool.x)[shown[0]])) in page
 
 
-def test_nothing_of_a_text_is_obeyed(text_run, monkeypatch):
+def test_nothing_of_a_text_is_obeyed(text_run, patch):
     evil = "</span><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\u202e"
-    monkeypatch.setattr("dp_experiments.show.review.texts_of", lambda x: [evil] * len(x))
+    patch("dp_experiments.show.review.texts_of", lambda x: [evil] * len(x))
     items = [item | {"class": '"><script>alert(3)</script>'} for item in reviewed(Run(text_run), 2)]
     page = review_page(Run(text_run), items)
     assert page.count("<script>") == 1  # its own

@@ -166,10 +166,10 @@ def test_names_of_a_classifier():
     assert (first, len(others)) == ({452}, 99)  # bonnet, the first class of ImageNet-100, is the 453rd of all
 
 
-def test_the_papers_grids_of_a_run(guided_run, monkeypatch):
+def test_the_papers_grids_of_a_run(guided_run, patch):
     """Figs. 10 to 13: a plain row and one for each learner; and multiples of a strength."""
     for module in (grid_rounds, grid_omega):
-        monkeypatch.setattr(module, "shown_run", lambda: Run(guided_run))
+        patch(module, "shown_run", lambda: Run(guided_run))
     rounds, omegas = (module.compute(quick=True) for module in (grid_rounds, grid_omega))
     assert [name.split("  ")[0] for name in rounds["row"].unique()] == ["plain", "40 samples", "60 samples"]
     np.testing.assert_allclose(omegas["omega"].unique()[[0, 3, 7]], [0, OMEGA, 15 * OMEGA])

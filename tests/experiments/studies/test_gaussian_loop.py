@@ -57,10 +57,10 @@ def test_the_sampler_tends_to_the_theorys_law():
     assert second[0, 0] == pytest.approx(1, abs=0.012)
 
 
-def test_unguided_rounds_are_theorem_1_at_each_pool(monkeypatch):
+def test_unguided_rounds_are_theorem_1_at_each_pool(patch):
     """For a sampler without error; the ridge is per row of the pool, so that every stage is a problem of its own."""
     exact = MeasuredRows(1.0, (np.sqrt(2 / np.pi), 0), np.eye(2))
-    monkeypatch.setattr("dp_experiments.paper.figures.gaussian.sampler_law", lambda config: (1.0, exact))
+    patch("dp_experiments.paper.figures.gaussian.sampler_law", lambda config: (1.0, exact))
     config = gaussian("practice.increment=600", "learner.lam=0.3")
     found = predict_loop(config, [plain_rows(config)] * 3)
     pools = 400 + 600 * np.arange(4)
@@ -88,7 +88,7 @@ def test_without_guidance_the_pipeline_is_as_predicted(small, measured):
     assert np.abs(standard_errors(measured["practice-unguided"], plain)).max() < 4
 
 
-def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, monkeypatch):
+def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, patch):
     """The same number of plain rows would give errors that are far off, so that the test can tell."""
     guided = measured["practice"]
     assert np.abs(standard_errors(guided, predict_loop(small, guided_rows(small, guided)))).max() < 4
@@ -97,8 +97,8 @@ def test_with_guidance_the_pipeline_is_as_its_rows_predict(small, measured, monk
     plain = measured["practice-unguided"]
     static = [Trace(plain.test_error[:, stage : stage + 1], plain.rows) for stage in (1, 3)]
     known = measured | dict(zip(["static-300", "static-660"], static, strict=True))
-    monkeypatch.setattr(fig_gaussian, "gaussian", lambda *overrides: small)
-    monkeypatch.setattr(fig_gaussian, "traces", lambda config, arms, *more: {arm: known[arm] for arm in arms})
+    patch(fig_gaussian, "gaussian", lambda *overrides: small)
+    patch(fig_gaussian, "traces", lambda config, arms, *more: {arm: known[arm] for arm in arms})
     table = fig_gaussian.compute(quick=True)
     assert list(table["x"].unique()) == [300, 660, 120, 480]
     assert "standard errors off" in fig_gaussian.caption(table)

@@ -73,11 +73,11 @@ def test_each_image_has_its_characters_label(fonts):
     assert loaded(section(fonts)).task.sample_shape == (1, 24, 24)
 
 
-def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
+def test_what_is_missing_is_named(tmp_path, fonts, patch):
     (there,) = section(fonts).describe()
     assert there.problem is None
     assert "31 files" in there.found
-    monkeypatch.setattr(reading, "DEBIANS_FONTS", LIST)
+    patch(reading, "DEBIANS_FONTS", LIST)
     installs = r"178 of Debian's font packages.*debian\.csv \| cut -d, -f1 \| sort -u \| xargs sudo apt-get install"
     with refusal(installs, MissingError) as caught:
         section(tmp_path).load()
@@ -85,8 +85,8 @@ def test_what_is_missing_is_named(tmp_path, fonts, monkeypatch):
     assert status.problem == str(caught.value)
 
 
-def test_the_list_has_every_kind_of_font_and_gives_each_once(monkeypatch):
-    monkeypatch.setattr(reading, "DEBIANS_FONTS", LIST)
+def test_the_list_has_every_kind_of_font_and_gives_each_once(patch):
+    patch(reading, "DEBIANS_FONTS", LIST)
     faces = debian_fonts()
     assert len({face.path for face in faces}) == len(faces) == 984
     assert {face.kind for face in faces} == {"text", "handwriting", "display"}
@@ -121,8 +121,8 @@ def test_characters_that_a_font_lacks_or_has_other_letters_for_are_black(tmp_pat
     assert np.flatnonzero(~other.any((1, 2))).tolist() == BEYOND_ASCII
 
 
-def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch):
-    monkeypatch.setattr(encoding, "MIN_FONTS", 1)
+def test_the_encoder_knows_other_characters_and_is_made_once(fonts, patch):
+    patch(encoding, "MIN_FONTS", 1)
     x, y, names = encoding.characters([SOURCE, SOURCE])
     bare = {unicodedata.normalize("NFKD", name).casefold() for name in names}
     assert {"é".upper(), "é", "¿"} <= set(names)
@@ -132,8 +132,8 @@ def test_the_encoder_knows_other_characters_and_is_made_once(fonts, monkeypatch)
     assert y.bincount().tolist() == [2] * len(names)
     assert x[0::2].equal(x[1::2])
     asked = []
-    monkeypatch.setattr(encoding, "TRAINING", TrainingConfig(steps=1, batch_size=4))
-    monkeypatch.setattr(encoding, "characters", lambda files: (asked.append(files), (x, y, names))[1])
+    patch(encoding, "TRAINING", TrainingConfig(steps=1, batch_size=4))
+    patch(encoding, "characters", lambda files: (asked.append(files), (x, y, names))[1])
     folders = [encoding.encoder(section(fonts, split=split)) for split in (0, 0, 1)]
     assert folders[0] == folders[1] != folders[2]
     assert [len(files) for files in asked] == [18, 18]  # the fonts of the generator

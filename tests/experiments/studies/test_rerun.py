@@ -41,9 +41,9 @@ def test_each_arm_of_a_stored_run_is_one_of_today_or_refused(name):
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
+def file(tmp_path, patch):
     """The place of a table of stored runs, the only one."""
-    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    patch(stored, "FOLDER", tmp_path)
     (tmp_path / "runs").mkdir()
     return tmp_path / "runs" / "small.csv"
 

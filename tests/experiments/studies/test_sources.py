@@ -28,9 +28,9 @@ def images_and_labels(n):
 
 
 @pytest.fixture
-def fashion(tmp_path, monkeypatch):
+def fashion(tmp_path, patch):
     """500 training images zipped, as Debian has them, and 30 test images not zipped; 100 of the former validate."""
-    monkeypatch.setattr("dp_experiments.studies.fashion.source.VALIDATION", 100)
+    patch("dp_experiments.studies.fashion.source.VALIDATION", 100)
     for part, n, ending, pack in (("train", 500, ".gz", gzip.compress), ("t10k", 30, "", bytes)):
         for name, array in zip(("images-idx3", "labels-idx1"), images_and_labels(n), strict=True):
             (tmp_path / f"{part}-{name}-ubyte{ending}").write_bytes(pack(idx(array)))
@@ -83,9 +83,9 @@ def test_a_damaged_file_is_named(fashion):
 
 
 @pytest.fixture
-def words(tmp_path, monkeypatch):
+def words(tmp_path, patch):
     """Few words of lists that are not there yet."""
-    monkeypatch.setattr("dp_experiments.studies.words.source.FOLDER", tmp_path)
+    patch("dp_experiments.studies.words.source.FOLDER", tmp_path)
     return WordsConfig(source="words", train=30, validation=2, test=5)
 
 

@@ -49,11 +49,11 @@ def test_each_arm_searches_what_it_has():
         space("probe")
 
 
-def test_randaugment_is_searched_where_its_library_is(monkeypatch):
+def test_randaugment_is_searched_where_its_library_is(patch):
     key = "training.randaugment"
-    monkeypatch.setattr("dp_experiments.compare.tune.space.find_spec", {"kornia": object()}.get)
+    patch("dp_experiments.compare.tune.space.find_spec", {"kornia": object()}.get)
     assert space("static")[key] == CategoricalDistribution(["0", "1", "2"])
-    monkeypatch.setattr("dp_experiments.compare.tune.space.find_spec", dict().get)
+    patch("dp_experiments.compare.tune.space.find_spec", dict().get)
     assert key not in space("static")
     assert key in space("static", f"{key}=[1]")  # a user's own search is never left out
 
@@ -121,7 +121,7 @@ PLAN = Plan(("practice", "static"), {}, seeds=2, splits=1, first=0, batch=3)
 
 
 @pytest.fixture
-def search(tmp_path, monkeypatch):
+def search(tmp_path, patch):
     """Tunes with pretended runs, and returns the best of each arm and all trials.
 
     accuracy: of validation, by the configuration, the folder and what is shared.
@@ -133,8 +133,8 @@ def search(tmp_path, monkeypatch):
             assert config.data.split == 0
             return {"val_accuracy": accuracy(config, out, options["shared"]), "seconds": 1.0}
 
-        monkeypatch.setattr(tuning, "run", run)
-        monkeypatch.setattr(tuning, "load_generator", lambda config: None)
+        patch(tuning, "run", run)
+        patch(tuning, "load_generator", lambda config: None)
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         best = tune(load_preset("digits"), plan, trials, out, 1)

@@ -31,12 +31,12 @@ def test_the_page_needs_no_network_and_no_other_file():
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
 
 
-def test_the_command_writes_it_and_shows_it_to_whoever_sits_there(tmp_path, monkeypatch):
+def test_the_command_writes_it_and_shows_it_to_whoever_sits_there(tmp_path, patch):
     shown = []
-    monkeypatch.setattr("webbrowser.open", shown.append)
+    patch("webbrowser.open", shown.append)
     file = tmp_path / "a page.html"
     for in_a_terminal, options in ((True, ()), (False, ()), (True, ("--json",))):
-        monkeypatch.setattr("sys.stdout.isatty", lambda answer=in_a_terminal: answer)
+        patch("sys.stdout.isatty", lambda answer=in_a_terminal: answer)
         assert run_dp("play", "--out", file, *options) == 0
     assert shown == [file.as_uri()]
     assert file.read_text() == page()

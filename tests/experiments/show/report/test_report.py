@@ -74,11 +74,11 @@ def test_the_grid_shows_the_pools_own_rows(guided_run):
             assert ((left - 0.5, top - 0.5) in frames) == (index > 0 and not row["correct"])
 
 
-def test_a_figure_that_fails_is_told(copied, monkeypatch, capsys):
+def test_a_figure_that_fails_is_told(copied, patch, capsys):
     def fails(run):
         raise OSError("no room")
 
-    monkeypatch.setattr(pictures, "draw_run", fails)
+    patch(pictures, "draw_run", fails)
     leave_figures(copied)
     assert "figures: not drawn: OSError: no room" in capsys.readouterr().err
 
@@ -174,9 +174,9 @@ def test_a_judge_confirms_rows_of_each_round(guided_run, tmp_path):
     assert f"It is right about {100 * run.result['val_accuracy']:.1f} % of 250 real images" in page.read_text()
 
 
-def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatch):
+def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, patch):
     sizes = []
-    monkeypatch.setattr(judges, "quality", lambda *sets: sizes.append([len(part) for part in sets]) or quality(*sets))
+    patch(judges, "quality", lambda *sets: sizes.append([len(part) for part in sets]) or quality(*sets))
     judge = Comparison(compared).run_folder("static", 1)
     page = tmp_path / "report.html"
     (facts,) = told("real report", compared, "--judge", judge, "--out", page)["reports"]
@@ -193,13 +193,13 @@ def test_a_judge_looks_at_the_samples_of_each_arm(compared, tmp_path, monkeypatc
     assert f"right about {100 * of_judge['accuracy']:.1f} % of {of_judge['images']} real" in page.read_text()
 
 
-def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path, monkeypatch):
+def test_rounds_are_compared_with_real_examples_if_that_is_asked_for(guided_run, tmp_path, patch):
     page = tmp_path / "report.html"
     (facts,) = told("real report", guided_run, "--rounds", "--out", page)["reports"]
     assert [row["round"] for row in facts["quality"]] == [None, 0, 1, 2]
     assert 0.7 < facts["quality"][0]["density"] < 1.4  # 1 of examples of one distribution
     assert "<td>real, test</td>" in page.read_text()
-    monkeypatch.setattr("dp_real.evaluate.quality.NEIGHBOURS", 20)
+    patch("dp_real.evaluate.quality.NEIGHBOURS", 20)
     assert "smallest round has 20 examples, too few for --rounds" in refused("real report", guided_run, "--rounds")
 
 
