@@ -3,7 +3,6 @@
 import os
 
 import datasets
-from dp_experiments.show.publish import dataset_card
 from huggingface_hub import RepoCard
 
 from dp_real import Run
@@ -29,7 +28,4 @@ def test_a_folder_loads_as_a_data_set_and_a_model(text_run, tmp_path):
     assert "Write a short news item about {}" in card.text
     assert "The prompts showed real examples" in card.text
     assert "added examples that it found hard." in card.text
-    run = Run(text_run)
-    unguided = run.config.model_copy(update={"guidance": run.config.guidance.model_copy(update={"omega": 0.0})})
-    assert "a generator added examples." in dataset_card(unguided, run.result, run.pool)
     assert "of them are real examples" not in card.text
