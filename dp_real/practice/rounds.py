@@ -227,7 +227,8 @@ class SampleDrawer:
 def check_drawing(config: DrawingConfig) -> None:
     """Raise InputError for an objective that gives no number a row, an unknown rule, a wrong task, or no step."""
     _ = KEEP[config.practice.keep]
-    assess(identity, torch.eye(2, config.task.n_classes), torch.arange(2), OBJECTIVES[config.guidance.objective])
+    x, y = torch.eye(2, config.task.n_classes, device="cpu"), torch.arange(2, device="cpu")
+    assess(identity, x, y, OBJECTIVES[config.guidance.objective])
     if config.practice.needs_generator:
         config.generator.check_task(config.task)
     if config.guidance.guides_sampler and not config.guided_steps:

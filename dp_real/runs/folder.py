@@ -85,8 +85,7 @@ class RunFolder:
                 steps_log.info("%s: %s", self.files.path.name, line(row, pace, last_step))
         if self.track:
             self.track(row | pace, row["step"])
-        if steps_log.propagate:  # else `dp` shows its lines
-            self.advance(row["step"] - self.step)
+        self.advance(row["step"] - self.step)
         self.step = row["step"]
 
     def addition(self, row: dict[str, Any]) -> None:

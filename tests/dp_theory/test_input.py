@@ -119,7 +119,7 @@ test_refused_in_one_line = refused(
         r"groups\[0\] = \[0, 1, .* must be a Group": lambda: SpanProblem((1, 0), [LONG], 0.5),
         r"additions\[0\] = \[0, 1, .* must be an Addition": lambda: PracticeProblem(0.5, 0.1, [LONG]),
         r"keep = KeepHard\(.* has the shape \(900,\)": lambda: Group(along=(1, 0), keep=KeepHard(np.ones(900))),
-        r"there is no '\[0, 1, .*; there are keep-hard": lambda: make_rule(LONG),
+        r"rule = \[0, 1, .* must be a name": lambda: make_rule(LONG),
     }
 )
 

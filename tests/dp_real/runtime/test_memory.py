@@ -88,7 +88,7 @@ def test_memory_is_given_back_between_drawing_and_training(config, generator, tm
     assert not changes & {("draw", "train"), ("train", "draw")}
 
 
-def test_a_single_process_takes_the_present_gpu(patch):
+def test_a_single_process_takes_the_present_gpu(config, patch):
     """accelerate calls it "cuda", without a number, which most of torch takes for the present one, but not all."""
     asked = []
     patch("torch.cuda.is_available", lambda: True)
@@ -97,7 +97,10 @@ def test_a_single_process_takes_the_present_gpu(patch):
     patch("torch._C._cuda_setMemoryFraction", lambda *share: asked.append(share), raising=False)
     patch("accelerate.PartialState._shared_state", {})
     assert distributed._own_device.__wrapped__() == torch.device("cuda")
-    assert asked == [(0.95, 1)]
+    assert not asked  # the program's own share stays, but in a run
+    patch("dp_real.runtime.distributed.device", lambda: torch.device("cuda"))
+    with torch_settings(config):
+        assert asked == [(0.95, 1)]
     assert not PartialState._shared_state  # by which processes that it forks would know themselves alone
 
 
