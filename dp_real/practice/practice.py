@@ -296,7 +296,7 @@ class Practice(Additions):
                 # It may raise, before hours of training are at stake. One text would need no padding.
                 cpu_logits(cast(Logits, logits), self.pool.x[:2])
                 if kind_of(self.config, 1) == "guided":
-                    x = to_float(self.pool.x[:2].to(distributed.device())).requires_grad_()
+                    x = to_float(self.pool.x[:2].to(distributed.device())).clone().requires_grad_()
                     EntropyGuidance.from_config(self.config.guidance, cast(Logits, logits), 0).gradient(x, x)
         before = self.state_dict()
         self.evaluations += 1
