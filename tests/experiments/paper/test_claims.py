@@ -136,9 +136,9 @@ def test_the_page_of_glyphs_says_what_few_real_images_do():
         return re.sub(r"\b0\.", ".", f"{found.mean:.2f} ± {found.se:.2f}").replace("-", "−")
 
     for (name, *cells), lead in zip(rows_of(file, "over")[1:], LEADS.strip().splitlines(), strict=True):
-        *arms, column = lead.split()
+        arm, rival, column = lead.split()
         for k, cell in zip((2, 5, 10, 30), cells, strict=True):
-            assert not cell or said(runs[runs["k"] == k], *arms, column) == cell, (name, k)
+            assert not cell or said(runs[runs["k"] == k], arm, rival, column) == cell, (name, k)
     page, when = (" ".join(path.read_text(encoding="utf-8").split()) for path in (file, DOCS / "when.md"))
     equal = runs.query("(k == 10 and arm.str.startswith('practice')) or (k == 5 and arm.str.startswith('static'))")
     rate = "@training.learning_rate=0.003"
