@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -26,27 +25,17 @@ from dp_base.errors import InputError, warn_once
 from dp_base.files import append_row, remove, write_text
 from dp_base.locks import locked
 from dp_base.reading import own_file, read_rows, shortened
-from dp_real.guidance.entropy import EntropyGuidance, Logits, cpu_logits, logits_of
+from dp_real.guidance.entropy import Logits, logits_of
 from dp_real.guidance.section import GuidanceConfig, SamplingConfig
 from dp_real.pool.pool import Pool, rounds_of
 from dp_real.pool.section import PoolConfig
 from dp_real.practice.dataset import PracticeDataset
 from dp_real.practice.objects import is_pipeline, remember_digest, with_objects
-from dp_real.practice.rounds import (
-    INITIAL_BUDGET,
-    Rounds,
-    at_limit,
-    filling,
-    first_addition,
-    kind_of,
-    loaded,
-    real_labels,
-)
+from dp_real.practice.rounds import INITIAL_BUDGET, Rounds, at_limit, filling, first_addition, loaded, real_labels
 from dp_real.practice.section import DrawingConfig, PracticeConfig, differences, validated
 from dp_real.runtime import distributed
 from dp_real.runtime.computing import eval_mode, seeded_default_modes
 from dp_real.runtime.object_digest import object_digest
-from dp_real.runtime.pixels import to_float
 from dp_real.text.codes import texts_of
 
 UNBOUNDED = 10**9  # samples if additions are unlimited
@@ -54,7 +43,6 @@ TINY = 1e-30  # a lower bound of probabilities
 ROUNDED = 0.02  # by which a sum of probabilities of two digits, or of half precision, may differ from 1
 TEXT_LENGTH = 1000  # characters of a text at most, unless `shape` is given
 GUIDANCE_SCALE = 4.0  # of a pipeline, or less if it is usually called with less; the paper's lambda + 1
-CONDITIONED = {"negative_prompt_embeds", "class_labels"}  # arguments of pipelines that have classifier-free guidance
 SECTIONS = {"practice": PracticeConfig, "guidance": GuidanceConfig, "sampling": SamplingConfig, "pool": PoolConfig}
 AVERAGING = {"AveragedModel", "ModelEmaV2", "ModelEmaV3"}  # torch's and timm's wrappers of a model
 COSTS = {
@@ -294,10 +282,7 @@ class Practice(Additions):
         if not self.evaluations and self.are_left and len(self.pool) and model is not None:
             with model_logits(model, self.preprocess, self.config) as logits:
                 # It may raise, before hours of training are at stake. One text would need no padding.
-                cpu_logits(cast(Logits, logits), self.pool.x[:2])
-                if kind_of(self.config, 1) == "guided":
-                    x = to_float(self.pool.x[:2].to(distributed.device())).clone().requires_grad_()
-                    EntropyGuidance.from_config(self.config.guidance, cast(Logits, logits), 0).gradient(x, x)
+                self.rounds.try_out(cast(Logits, logits), self.pool.x[:2])
         before = self.state_dict()
         self.evaluations += 1
         self.observe(metric)
@@ -491,10 +476,10 @@ def drawing_config(
     raw["seed"] = seed
     if is_pipeline(generator):
         raw["guidance"] = ({"through": "x0"} if keys.get("candidates", 1) == 1 else {}) | raw["guidance"]
-        own = signature(generator.__call__).parameters
-        if not CONDITIONED.isdisjoint(own):
-            usual = own.get("true_cfg_scale", own["guidance_scale"]).default
-            raw["sampling"] = {"guidance_scale": min(GUIDANCE_SCALE, usual)} | raw["sampling"]
+        from dp_real.generators.pipelines.generator import guidance_argument
+
+        if scale := guidance_argument(generator):
+            raw["sampling"] = {"guidance_scale": min(GUIDANCE_SCALE, scale.default)} | raw["sampling"]
         if isinstance(classes, Mapping):
             own = {name: [prompts] if isinstance(prompts, str) else [*prompts] for name, prompts in classes.items()}
             raw["generator"] = {"prompts": own}
@@ -502,10 +487,10 @@ def drawing_config(
         raise InputError(
             "classes: prompts of a class are for a pipeline: give a list of names, and the generator prompts"
         )
-    objects = {name: thing for name, thing in (("generator", generator), ("objective", objective)) if thing is not None}
-    if isinstance(generator, Mapping):
-        raw["generator"] = {**objects.pop("generator")}
-    with with_objects(raw, **objects) as whole:
+    is_section = isinstance(generator, Mapping)
+    if is_section:
+        raw["generator"] = {**generator}
+    with with_objects(raw, generator=None if is_section else generator, objective=objective) as whole:
         config = validated(DrawingConfig, whole, "Practice")
         if config.generator.trained_here or config.generator.shows_examples:
             raise InputError(

@@ -317,6 +317,13 @@ class Rounds:
         assert self.generator is not None, "a run of real examples alone draws none"
         return SampleDrawer(self.config, self.generator, self.pool.storage)
 
+    def try_out(self, logits: Logits, x: Tensor) -> None:
+        """Raise an error for logits that cannot be computed of samples, or not differentiated for a guided sampler."""
+        cpu_logits(logits, x)
+        if kind_of(self.config, 1) == "guided":
+            leaf = to_float(x.to(distributed.device())).clone().requires_grad_()
+            self._drawer.guidance(logits, 0.0, np.arange(len(x), dtype=np.uint64)).gradient(leaf, leaf)
+
     def _costs(self, index: int, drawn: pa.Table) -> Counter[str]:
         """A round's costs. The first block's FLOPs stand for all blocks'."""
         config, guidance = self.config, self.config.guidance

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from inspect import signature
+from inspect import Parameter, signature
 from numbers import Integral
 from typing import Any, Self
 
@@ -47,6 +47,14 @@ def pipeline_generator(pipe: Any, *args: Any, **options: Any) -> "PipelineGenera
     """DDIMPipelineGenerator for the pipelines that it knows, else CalledPipelineGenerator."""
     kind = DDIMPipelineGenerator if type(pipe).__name__ in DDIM_PIPELINES else CalledPipelineGenerator
     return kind(pipe, *args, **options)
+
+
+def guidance_argument(pipe: Any) -> Parameter | None:
+    """The argument of a pipeline's call that is the scale of classifier-free guidance, if it has one."""
+    own = signature(type(pipe).__call__).parameters
+    if own.keys().isdisjoint({"negative_prompt_embeds", "class_labels"}):
+        return None
+    return own.get("true_cfg_scale") or own.get("guidance_scale")
 
 
 @dataclass(eq=False, repr=False)
@@ -210,16 +218,16 @@ class CalledPipelineGenerator(PipelineGenerator):
         super().__post_init__()
         self.pipe.set_progress_bar_config(disable=True)
         self.parameters = signature(type(self.pipe).__call__).parameters
-        if self.guidance_scale > 1 and "negative_prompt_embeds" not in self.parameters:
+        self.scale = guidance_argument(self.pipe)
+        if self.guidance_scale > 1 and self.scale is None:
             raise InputError(f"{self.kind} has no classifier-free guidance: leave sampling.guidance_scale at 1")
 
     def draw(self, conditions: list[Any], seeds: Seeds, guidance: EntropyGuidance | None) -> Images:
         arguments: dict[str, Any] = {key: value for key, value in PLAIN.items() if key in self.parameters}
-        if "true_cfg_scale" in self.parameters:
-            arguments["true_cfg_scale"] = self.guidance_scale
+        if self.scale is not None:
+            arguments[self.scale.name] = self.guidance_scale
+        if "true_cfg_scale" in arguments:
             arguments["negative_prompt"] = [" "] * len(conditions) if self.guidance_scale > 1 else None
-        elif "negative_prompt_embeds" in self.parameters:
-            arguments["guidance_scale"] = self.guidance_scale
         if self.size:
             arguments |= {"height": self.size[0], "width": self.size[1]}
         generators = [torch.Generator().manual_seed(int(seed) >> 1) for seed in seeds]  # torch takes signed seeds

@@ -4,7 +4,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,22 +103,21 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     lines.close()
 
 
-@dataclass
 class ProgressLines:
     """Progress as lines on stderr, so many seconds apart."""
 
-    description: str
-    total: int
-    seconds: float = EVERY_SECONDS
-    done = 0
-    printed = 0  # steps that were done at the last line
-
-    def __post_init__(self) -> None:
+    def __init__(self, description: str, total: int, seconds: float = EVERY_SECONDS) -> None:
+        self.description = description
+        self.total = total
+        self.seconds = seconds
+        self.done = 0
+        self.printed = 0  # steps that were done at the last line
         self.printed_at = time.monotonic()
 
     def advance(self, steps: int) -> None:
         self.done += steps
         if time.monotonic() - self.printed_at > self.seconds:
+            self.printed_at = time.monotonic()
             self._print()
 
     def close(self) -> None:
@@ -127,7 +125,7 @@ class ProgressLines:
             self._print()
 
     def _print(self) -> None:
-        self.printed, self.printed_at = self.done, time.monotonic()
+        self.printed = self.done
         say(f"{self.description}: {self.done}/{self.total}")
 
 

@@ -9,7 +9,7 @@ from functools import partial, partialmethod
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
+from diffusers import ConsistencyModelPipeline, DDIMScheduler, DiTPipeline, EDMEulerScheduler, PNDMScheduler
 from pydantic import ValidationError
 from torch import nn
 from torch.testing import assert_close
@@ -21,7 +21,7 @@ from dp_real.data.image_folder import FolderConfig
 from dp_real.data.sets.imagenet import imagenet_classes
 from dp_real.generators import class_prompts
 from dp_real.generators.diffusers import DiffusersConfig
-from dp_real.generators.pipelines.generator import class_numbers, pipeline_generator, sample_images
+from dp_real.generators.pipelines.generator import class_numbers, guidance_argument, pipeline_generator, sample_images
 from dp_real.generators.pipelines.loading import load_pipeline
 from dp_real.guidance.entropy import EntropyGuidance, RandomGuidance, entropy
 from dp_real.guidance.latents import decode
@@ -113,6 +113,10 @@ def test_without_guidance_the_own_loop_draws_the_pipelines_own_image(name, patch
         expected = 2 * pipe(PROMPTS, latents=noise, **call).images - 1
     assert expected.std() > 0.05
     assert_close(images, expected, atol=2e-4, rtol=0)
+
+
+def test_a_pipeline_without_a_scale_of_guidance_has_none():
+    assert guidance_argument(object.__new__(ConsistencyModelPipeline)) is None  # though it takes class_labels
 
 
 BY_SCALE = {"use_resolution_binning": False, "clean_caption": False}

@@ -68,6 +68,7 @@ def test_a_model_that_does_not_fit_is_refused_at_the_first_evaluation(tmp_path):
     with refusal("has no gradient: both should be differentiable"):  # the sampler is guided
         own.step(0.5, uncertain)
     assert own.evaluations == 0
+    assert practice(tmp_path / "control", control="random-direction", omega=0.1).step(0.5, uncertain) is False
     own.step(np.array([0.5]), net())  # a metric of one number
     assert not practice(tmp_path / "static", additions=0).step(0.5, None)
 
